@@ -11,7 +11,7 @@
  * - unknown = unknownStored + unknownUnstored + inDoubt. If this process ends with events in doubt, the adopter of its
  *   journal settles them, and counts the stored ones as `adopted`.
  *
- * GET /ledger answers it (http/ops/ledger-route.ts), http/openapi/ops-routes.ts describes it, and
+ * GET /ledger returns it (http/ops/ledger-route.ts), http/openapi/ops-routes.ts describes it, and
  * http/ops/metrics-route.ts has most of it for Prometheus.
  */
 import { OMISSION_REASONS, REFUSAL_REASONS } from "./refusal-reasons.ts";

@@ -1,6 +1,6 @@
 /**
- * The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. What decides
- * for most of them is in pipeline/commit/committer.ts.
+ * The outcome of an event; and why it is not counted: the names used by answers, metrics and the ledger. Most are
+ * decided in pipeline/commit/committer.ts.
  */
 import { ID_TTL_TEXT } from "./event-ids.ts";
 

@@ -6,7 +6,7 @@
 /** The maximum of REDIS_SHARDS: a read asks every shard. */
 export const SHARDS_MAX = 64;
 
-/** Differs from the seed of sketches, so that shards and registers are independent. */
+/** The hash of users is another (SipHash under a key), so shards and registers are independent. */
 const SEED = 0x5eed_1d5an;
 
 export function shardOf(stream: string, id: string, shards: number): number {

@@ -1,6 +1,7 @@
 /**
- * The only place that states the rules for stream names, prefixes, and sets of both. Others rely on it that a name has
- * no space (event.ts), colon (Redis' keys), comma (lists of streams) or *, and nothing but ASCII (columns of MySQL).
+ * The rules for stream names, prefixes, and sets of both. The columns of MySQL and from-query.ts repeat some; tests
+ * compare them. Others rely on it that a name has no space (event.ts), colon (Redis' keys), comma (lists of streams) or
+ * *, and nothing but ASCII (columns of MySQL).
  */
 
 export const DEFAULT_STREAM = "default";

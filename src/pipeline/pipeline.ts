@@ -58,7 +58,7 @@ interface PipelineOptions {
 }
 
 const PROBLEMS_INTERVAL_MS = 60_000;
-/** Longer than any interval between flushes: events committed before one refresh are stored before the next. */
+/** Longer than any interval between flushes: without a backlog, events committed before one are stored at the next. */
 const STREAMS_INTERVAL_MS = 120_000;
 const RETENTION_INTERVAL_MS = 600_000;
 const SHORT_RANGES_WAITING_MAX = 128;

@@ -67,13 +67,13 @@ for (const { name, needs, open } of MODES) {
       await post("meanwhile");
       // The flush's, or that of whatever else asked first.
       expect(await lineOf("the cold store is unavailable")).toMatchObject({ level: 40, operation: expect.any(String) });
-      expect(await lineOf("flush failed, will be retried")).toMatchObject({ level: 40 });
+      expect(await lineOf("flush failed; retrying")).toMatchObject({ level: 40 });
       await mariaDb.start();
-      expect(await lineOf("flushes work again, the backlog drains")).toMatchObject({ level: 30 });
+      expect(await lineOf("flushing works again; the backlog is draining")).toMatchObject({ level: 30 });
       const back = await lineOf("the cold store is available again");
       expect(back["unavailableMs"]).toBeGreaterThan(0);
       expect(back["errors"]).toBeGreaterThan(0);
-      for (const once of ["the cold store is unavailable", "flush failed, will be retried"]) {
+      for (const once of ["the cold store is unavailable", "flush failed; retrying"]) {
         expect(messages().filter((msg) => msg === once)).toHaveLength(1);
       }
     });

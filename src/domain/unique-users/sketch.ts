@@ -3,7 +3,7 @@
  * each user comes. A sketch is a HyperLogLog, and its bytes are a Redis string for PFADD, PFCOUNT and PFMERGE.
  *
  * Each user is hashed (user-hash.ts). The low bits of the hash select one of 16384 registers; the number of zeros
- * before the first one bit of the rest is the user's rank, and a register keeps the highest rank it was given. Rank r
+ * before the first 1-bit of the rest is the user's rank, and a register keeps the highest rank it was given. Rank r
  * occurs once in 2^r users, so the registers tell how many there were. A union takes the higher of each two registers,
  * so neither order, repetition nor splitting over processes changes the result.
  *

@@ -70,7 +70,7 @@ const STEPS: Readonly<Record<Exclude<Step, "total">, string>> = {
   week: "Week",
   month: "Month",
 };
-const COMPARISONS = { day: "vs. days before", week: "vs. weeks before" };
+const COMPARISONS = { day: "vs. previous days", week: "vs. previous weeks" };
 const WEEKS: Readonly<Record<WeekStart, string>> = {
   monday: "Weeks from Monday",
   sunday: "Weeks from Sunday",

@@ -2,7 +2,8 @@
  * GET /metrics, for Prometheus.
  * Invariants: the ledger is read in one tick, so accepted = persisted + pending + handed over + lost holds in every
  * scrape. Processes that share a port have separate samples, labelled by number: a sum would fall whenever one of them
- * does not answer, and counters must not fall.
+ * does not answer, and counters must not fall. Only hourglass_events_persisted_total does, if MySQL is set back:
+ * rate() takes that for a restart.
  */
 import { Elysia } from "elysia";
 import { AggregatorRegistry, type Registry } from "prom-client";

@@ -1,9 +1,10 @@
 /**
  * Bounds the number of streams: each takes room in the hot store every hour, and session ids as names would fill it.
  *
- * Invariants: a stream with a stored event is never refused. A new name counts while a request with it lasts, and
- * afterwards only if an event of it was stored. The bound holds per instance: others learn of its new streams from the
- * cold store at the next refresh, so together they may exceed it somewhat.
+ * Invariants: a stream with an event in the cold store is never refused. A new name counts while a request with it
+ * lasts, and afterwards only if an event of it was committed. If that event waits in the journal for longer than two
+ * refreshes, the name is forgotten, and may be refused until the event is stored. The bound holds per instance: others
+ * learn of its new streams from the cold store at the next refresh, so together they may exceed it somewhat.
  */
 import type { ReadStore } from "../../store/cold.ts";
 
@@ -14,7 +15,7 @@ export class StreamRegistry {
   readonly #cold: Pick<ReadStore, "streams">;
   readonly #maxStreams: number;
   #stored: ReadonlySet<string> = new Set();
-  /** Committed before the last refresh, but not in the cold store then; it will be at the next. */
+  /** Committed before the last refresh, but not in the cold store then; forgotten at the next. */
   #earlier = new Set<string>();
   #recent = new Set<string>();
   /** New names, each with the number of requests that reserve it. */

@@ -23,8 +23,8 @@ import type { IdRestoration } from "../upkeep/id-restoration.ts";
 import { type AdoptionOptions, type SealedWriter, sealWriter } from "../upkeep/journal-adoption.ts";
 
 const EMPTY_HOT_STORE =
-  "the hot store is empty, though this database was used with one before: it has lost its data, or is another one. " +
-  "Events that only the other one's journals hold are not in the database";
+  "the hot store is empty, though this database was used with one before: it has lost its data, or REDIS_URL now " +
+  "names a different Redis; events still only in the old one's journals are not in the database";
 const OTHER_EPOCH =
   "the hot store holds an earlier state of this data: it was restored from a backup, or another one was used since. " +
   "Its journals are stored in the database, its hours are dropped";
@@ -339,7 +339,7 @@ export class WriterIdentity {
     }
   }
 
-  /** Of one writer. Fewer than none: the cold store was set back, and lacks so many that were persisted. */
+  /** `events` is negative if the cold store was set back, and lacks so many that were persisted. */
   #handOver(events: number): void {
     const { ledger } = this.#options;
     ledger.handedOver += Math.max(0, events);

@@ -370,14 +370,14 @@ export class Flusher {
     this.#options.metrics.flushFailures.inc();
     if (this.#failures === 0) {
       const fields = { error: errorText(error), pendingEvents: this.pendingEvents };
-      this.#options.log.warn(fields, "flush failed, will be retried");
+      this.#options.log.warn(fields, "flush failed; retrying");
     }
     this.#failures += 1;
   }
 
   #noteRecovery(): void {
     const fields = { failures: this.#failures, pendingEvents: this.pendingEvents };
-    this.#options.log.info(fields, "flushes work again, the backlog drains");
+    this.#options.log.info(fields, "flushing works again; the backlog is draining");
   }
 
   /** Flushes one transaction's worth. Returns false if nothing was pending. */

@@ -12,7 +12,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { Config } from "../../settings/settings.ts";
 import type { ColdConnection, IdStore, RetentionStore } from "../../store/cold.ts";
 
-/** Whole days before today; undefined keeps data for ever. */
+/** Whole days before today; undefined keeps data forever. */
 export type RetentionDays = Pick<Config, "retentionDays" | "aggregateRetentionDays">;
 
 interface RetentionOptions {

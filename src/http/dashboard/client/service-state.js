@@ -38,7 +38,7 @@ function showLedger({ accepted, persisted, pending, handed_over, lost, duplicate
   const more = [
     ...reasons.map(([name, value]) => `${count(value)} refused: ${REFUSALS[name]}`),
     ...(handed_over > 0 ? [`${count(handed_over)} handed over to another instance`] : []),
-    ...(lost > 0 ? [`${count(lost)} lost with the hot store's journal`] : []),
+    ...(lost > 0 ? [`${count(lost)} lost: in no store`] : []),
     ...(omitted.do_not_track > 0 ? [`${count(omitted.do_not_track)} not counted: browsers sent Do Not Track`] : []),
     ...(omitted.bot > 0 ? [`${count(omitted.bot)} not counted: bots`] : []),
   ];
@@ -91,7 +91,7 @@ function sourceLine({ name, status, reason, lags }) {
   const waiting = lags === undefined ? status : `${count(sumOf(lags.map(({ lag }) => lag)))} waiting`;
   const why = REFUSALS[reason];
   const state = status === "consuming" ? waiting : why === undefined ? "not connected" : `${waiting}: ${why}`;
-  const small = element("small", {}, `queue${partitionsText(lags ?? [])}`);
+  const small = element("small", {}, `${name === "kafka" ? "topic" : "queue"}${partitionsText(lags ?? [])}`);
   return healthLine(status === "consuming", { title: reason ?? "" }, [`${BROKERS[name]} `, small], state);
 }
 
