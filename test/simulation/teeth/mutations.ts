@@ -315,6 +315,13 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "",
   ),
   inOne(
+    "ids-of-another-history",
+    "a data set of another history than the cold store's is set up anew without its ids",
+    IDENTITY,
+    "as many since, at another master.\n    await hot.forgetIds();\n",
+    "as many since, at another master.\n",
+  ),
+  inOne(
     "lost-taken-for-persisted",
     "an instance's ledger does not say that its events are persisted which the cold store has no longer",
     IDENTITY,
