@@ -89,8 +89,8 @@ interface Sending {
 
 /** A store that is unavailable must be reported (503) within a second. */
 const COMMIT_DEADLINE_MS = 900;
-const RETRY_FIRST_MS = 10;
-const RETRY_MAX_MS = 500;
+export const RETRY_FIRST_MS = 10;
+export const RETRY_MAX_MS = 500;
 
 export class BatchSender {
   readonly #options: BatchSenderOptions;

@@ -14,7 +14,7 @@ import type { Log } from "../../runtime/log.ts";
 import { ConfigError } from "../../settings/settings.ts";
 import { OtherDatabaseError } from "../../store/cold-shard.ts";
 import { StoreUnavailableError } from "../../store/unavailable-error.ts";
-import { BatchSender, type CommitParts } from "./batch-sender.ts";
+import { BatchSender, type CommitParts, RETRY_FIRST_MS, RETRY_MAX_MS } from "./batch-sender.ts";
 import { Bulk, type BulkOutcome, submitDivided } from "./bulk.ts";
 import { LateGroups } from "./late-groups.ts";
 import { PacedQueue } from "./paced-queue.ts";
@@ -34,8 +34,6 @@ interface CommitterOptions extends CommitParts {
   readonly onBrokenInvariant: InvariantHandler;
 }
 
-const RETRY_FIRST_MS = 10;
-const RETRY_MAX_MS = 500;
 const STOP_POLL_MS = 5;
 /** Reads, and everything else in this thread, may be held up as long. */
 const SLEEP_MAX_MS = 2;
