@@ -170,6 +170,7 @@ export class Shard {
     await hot.open();
     await cold.open();
     const storedByMs = await cold.time();
+    if (connections !== this.#comparedConnections) this.flusher.trimAgain();
     const isWhole = await this.#identity.compareWriters();
     if (this.#identity.isLost) this.committer.kick();
     this.#comparedConnections = connections;

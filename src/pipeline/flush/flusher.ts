@@ -228,6 +228,12 @@ export class Flusher {
     return progress && { writer: progress.writer, events: storedOf(progress) };
   }
 
+  /** Another server of the hot store may have taken over, which does not know of the last trim. */
+  trimAgain(): void {
+    if (this.#progress !== undefined) this.#progress.trimmedSeq = 0;
+    this.#flushSoon();
+  }
+
   get pendingEvents(): number {
     return this.#progress?.pendingEvents ?? 0;
   }

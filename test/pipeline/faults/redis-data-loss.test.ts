@@ -306,6 +306,22 @@ describeFaults((cluster) => {
       expect(await a.stores.hot.dataSet()).toEqual(await a.stores.cold.dataSet());
     });
 
+    test("taken over by a server without the last trim: it is told again how much is flushed", async () => {
+      const a = await cluster.site.start({ leaseMs: SHORT_LEASE_MS });
+      const client = await createClient({ url: cluster.servers.redis.url }).connect();
+      try {
+        await a.take(...clicks("u", 5));
+        const stored = () => a.stores.hot.storedEvents();
+        await waitFor("the trim", async () => (await stored()) === 5);
+        await client.hDel(`hg:{0}:w:${a.pipeline.writer}`, "stored");
+        expect(await stored()).toBe(0);
+        await client.sendCommand(["CLIENT", "KILL", "TYPE", "normal"]);
+        await waitFor("another trim", async () => (await stored()) === 5);
+      } finally {
+        client.destroy();
+      }
+    });
+
     test("replaced by one of another database: that is left alone, and nothing is lost", async () => {
       const { redis } = cluster.servers;
       const client = await createClient({ url: redis.url }).connect();
