@@ -58,34 +58,39 @@ interface Answer {
 async function refusalOf(piece: StoredPoison, service: ServiceClient): Promise<string | undefined> {
   if (piece.position === undefined)
     return "the message could not be split into events: correct it and publish it again";
+  const event = objectIn(piece.body);
+  // Between brackets it could be several events, which would count though the answer is not that of one.
+  if (event === undefined) return "it is not one JSON object: correct it and publish it again";
+  // The service would count it at the time of the replay, whenever it happened.
+  if (event["timestamp"] === undefined) return "it has no timestamp: publish it again with one";
   try {
     const response = await service.ask("/events", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: `[${withId(piece)}]`,
+      body: `[${withId(piece, event)}]`,
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });
     const { accepted = 0, duplicates = 0, errors, error } = (await response.json()) as Answer;
     if (accepted + duplicates === 1) return undefined;
-    return error?.message ?? errors?.[0]?.message ?? `the service answered ${response.status}`;
+    return errors?.[0]?.message ?? error?.message ?? `the service answered ${response.status}`;
   } catch (error) {
     return `${service.url} does not answer: ${errorText(error)}`;
   }
 }
 
-/** Edits the text, so that the rest stays as received. */
-function withId({ body, eventId }: StoredPoison): string {
-  if (eventId === undefined || hasId(body)) return body;
-  return body.replace(/^\s*\{/, () => `{"id": ${JSON.stringify(eventId)}, `);
+function objectIn(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-function hasId(body: string): boolean {
-  try {
-    const value: unknown = JSON.parse(body);
-    return typeof value !== "object" || value === null || Object.hasOwn(value, "id");
-  } catch {
-    return true;
-  }
+/** Edits the text, so that the rest stays as received. */
+function withId({ body, eventId }: StoredPoison, event: Readonly<Record<string, unknown>>): string {
+  if (eventId === undefined || Object.hasOwn(event, "id")) return body;
+  return body.replace("{", () => `{"id": ${JSON.stringify(eventId)}, `);
 }
 
 function pieceText({ number, origin, messageId, position, body, reason, setAsideAt }: StoredPoison): string {
