@@ -111,6 +111,16 @@ test("an unfinished last line waits for its rest, and counts once", async () => 
   expect(await users(2)).toEqual(["203.0.113.1", "203.0.113.2"]);
 });
 
+test("an unfinished overlong line waits for its rest, which is no line of its own", async () => {
+  const path = file("a.log", `${logLine(1)}${"x".repeat(70_000)}`);
+  expect(await importNow(path)).toMatchObject({ exitCode: 0, accepted: 1, bad: 0, files: [{ isUnfinished: true }] });
+  appendFileSync(path, logLine(2) + logLine(3));
+  const second = await importNow(path);
+  expect(second).toMatchObject({ exitCode: 1, accepted: 1, bad: 1, files: [{ fromLine: 2, isUnfinished: false }] });
+  expect(second.errors).toContain(`${path}:2: the line is longer than`);
+  expect(await users(2)).toEqual(["203.0.113.1", "203.0.113.3"]);
+});
+
 const w3cLines = (first: number, count: number, more = "") =>
   Array.from({ length: count }, (_, i) => `2026-05-17 10:05:03 203.0.113.${first + i}${more}\n`).join("");
 const w3cUsers = (last: number) => Array.from({ length: last }, (_, i) => `203.0.113.${i + 1}`).sort();

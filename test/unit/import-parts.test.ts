@@ -166,6 +166,25 @@ describe("a content", () => {
     }
   });
 
+  test("is split up to the start of an overlong line until its end has come", () => {
+    const begin = Buffer.from("a\n");
+    const splitter = new RecordSplitter({ offset: 0, line: 1 }, false);
+    const end = () => ({ offset: splitter.offset, line: splitter.line, sha256: splitter.sha256().toString("hex") });
+    const beforeIt = { offset: begin.length, line: 2, sha256: Bun.SHA256.hash(begin, "hex") };
+    for (const block of [Buffer.concat([begin, Buffer.from(long)]), Buffer.from("xy"), Buffer.from(long)]) {
+      for (const { line } of splitter.split(block, true)) expect(line).toBe(1);
+      expect(end()).toEqual(beforeIt);
+    }
+    expect([...splitter.split(undefined, true)]).toEqual([]);
+    expect([end(), splitter.hasRest]).toEqual([beforeIt, true]);
+    const whole = Buffer.from(`a\n${long}xy${long}\n`);
+    const [{ start, line, problem } = {}] = splitter.split(Buffer.from("\n"), true);
+    expect({ start, line, problem }).toMatchObject({ start: begin.length, line: 2, problem: expect.any(String) });
+    // A strict import stops before the line.
+    expect(splitter.sha256(begin.length).toString("hex")).toBe(beforeIt.sha256);
+    expect(end()).toEqual({ offset: whole.length, line: 3, sha256: Bun.SHA256.hash(whole, "hex") });
+  });
+
   test("of CSV has quotes that do not close: one line is bad, and the next is read", () => {
     const rows = "c,d\n".repeat(RECORD_MAX_BYTES / 4);
     for (const where of [[], [1, 3], [40_000], [65_540]]) {

@@ -43,6 +43,8 @@ export class RecordSplitter {
   /** The beginning of an overlong line, until its end is found. */
   #long: Buffer | undefined;
   #longStart = 0;
+  /** Hash of the content up to `#longStart`: more is hashed before the line's end is found. */
+  #longSha256: Buffer | undefined;
 
   constructor({ offset, line }: SplitStart, isCsv: boolean) {
     this.#isCsv = isCsv;
@@ -53,7 +55,7 @@ export class RecordSplitter {
 
   /** The position in the content after the last record. */
   get offset(): number {
-    return this.#dataOffset + this.#taken;
+    return this.#long === undefined ? this.#dataOffset + this.#taken : this.#longStart;
   }
 
   get hasRest(): boolean {
@@ -66,6 +68,7 @@ export class RecordSplitter {
 
   /** Hash of the content up to `offset`, which must neither decrease nor lie beyond the last record. */
   sha256(offset = this.offset): Buffer {
+    if (this.#longSha256 !== undefined && offset === this.#longStart) return this.#longSha256;
     this.#hashTo(offset - this.#dataOffset);
     return this.#hasher.copy().digest();
   }
@@ -111,8 +114,9 @@ export class RecordSplitter {
     if (from === data.length) return undefined;
     const lineEnd = newline === -1 ? data.length : newline;
     if (lineEnd - from > RECORD_MAX_BYTES) {
-      this.#long = Buffer.from(data.subarray(from, from + RECORD_MAX_BYTES));
+      this.#longSha256 = this.sha256();
       this.#longStart = this.offset;
+      this.#long = Buffer.from(data.subarray(from, from + RECORD_MAX_BYTES));
       return this.#endLong(newline, isEnd);
     }
     if (newline === -1 && !isEnd) return undefined;
