@@ -412,6 +412,33 @@ test("--follow waits for a file that is not there yet, in a folder that is not t
   expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: expect.stringContaining(`${path} does not exist yet`) });
 });
 
+test("--follow --strict stops with a file at its bad line, and goes on with the others", async () => {
+  const path = file("access.log", linesFrom(0, 3));
+  const bad = file("bad.log", `${linesFrom(3, 2)}bad\n${linesFrom(900, 1)}`);
+  const command = follow(bad, path, "--strict");
+  await expectOnce(5);
+  renameSync(path, `${path}.1`);
+  file("access.log", linesFrom(5, 2));
+  await expectOnce(7);
+  command.kill("SIGINT");
+  const { exitCode, output } = await command.result;
+  expect({ exitCode, ...JSON.parse(output) }).toMatchObject({ exitCode: 1, accepted: 7, bad: 1 });
+});
+
+test("--follow --strict stops at a bad line of a rotated file, before those that came after it", async () => {
+  const path = file("access.log", linesFrom(0, 3));
+  const first = follow(path);
+  await expectOnce(3);
+  first.kill("SIGKILL");
+  await first.result;
+  appendFileSync(path, `${linesFrom(3, 2)}bad\n`);
+  renameSync(path, `${path}.1`);
+  file("access.log", linesFrom(900, 1));
+  const { exitCode, output } = await follow(path, "--strict").result;
+  expect({ exitCode, ...JSON.parse(output) }).toMatchObject({ exitCode: 1, accepted: 2, bad: 1 });
+  await expectOnce(5);
+});
+
 test("the summary names neither days nor where to see them if nothing was counted", async () => {
   const away = ["--url", "http://127.0.0.1:1", "--retry-for", "0", file("a.log", linesFrom(0, 3))];
   const { exitCode, output } = await runCommand(settings(), "import", ...away);

@@ -208,26 +208,27 @@ function refuseContradictions({ format, logFormat, ...options }: ImportOptions):
     throw new ImportError(`filters are for logs: ${format} has neither statuses nor paths`);
 }
 
-async function importEach(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
+/** Returns whether it stopped at a bad line. */
+async function importEach(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<boolean> {
   for (const source of sources) {
     const tally = newTally(source.name);
     tallies.push(tally);
     await importSource(source, job, tally);
-    if (tally.status === "stopped") break;
+    if (tally.status === "stopped") return true;
   }
+  return false;
 }
 
-/** Runs until all are stopped or one fails. */
+/** Runs until all are stopped or one fails. With --strict, a bad line stops only the file with it. */
 async function followAll(sources: readonly Source[], job: Job, tallies: Tally[]): Promise<void> {
   const { stopped, pollMs } = job.following!;
   const follow = async ({ path = "" }: Source) => {
     for (let isFirst = true; !stopped.aborted; isFirst = false) {
       const { open, older } = await rotatedFiles(path, job.state!.records(job.target));
       if (isFirst && older.length > 0) job.report.note(notRead(path, older));
-      await importEach(open, { ...job, following: undefined }, tallies);
-      if (existsSync(path)) await importEach(sourcesOf([path]), job, tallies);
+      if (await importEach(open, { ...job, following: undefined }, tallies)) return;
+      if (existsSync(path) && (await importEach(sourcesOf([path]), job, tallies))) return;
       while (!stopped.aborted && !existsSync(path)) await Bun.sleep(pollMs);
-      if (tallies.at(-1)?.status === "stopped") return;
     }
   };
   await Promise.all(sources.map(follow));
