@@ -1,7 +1,11 @@
 /** The parts of an import: lines, times, CSV, records, ids, and the delivery of a shipment. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
+import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import { hourArgument, timeArgument } from "../../src/cli/arguments.ts";
+import { Content, sourcesOf } from "../../src/cli/import/content.ts";
 import { eventReader } from "../../src/cli/import/event-reader.ts";
 import { layoutOf } from "../../src/cli/import/formats/layout.ts";
 import { ImportError } from "../../src/cli/import/import-error.ts";
@@ -203,6 +207,31 @@ describe("a content", () => {
       ["e,f", false],
     ]);
   });
+});
+
+test("a followed file that was quiet for long, and is renamed, is read on: its writer still has it open", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hourglass-content-"));
+  const path = join(folder, "access.log");
+  writeFileSync(path, "a\n");
+  let now = 0;
+  const clock = spyOn(performance, "now").mockImplementation(() => now);
+  const content = new Content(sourcesOf([path])[0]!, { pollMs: 1, stopped: new AbortController().signal });
+  const blocks = content.blocks();
+  const next = async () => (await blocks.next()).value?.toString();
+  try {
+    expect([await next(), await next()]).toEqual(["a\n", ""]);
+    now += HOUR_MS;
+    renameSync(path, `${path}.1`);
+    expect(await next()).toBe("");
+    appendFileSync(`${path}.1`, "b\n");
+    expect([await next(), await next()]).toEqual(["b\n", ""]);
+    now += HOUR_MS;
+    expect(await next()).toBeUndefined();
+  } finally {
+    clock.mockRestore();
+    await content.close();
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe("ids", () => {

@@ -137,7 +137,8 @@ export class Content {
     const file = await open(path);
     try {
       const { ino } = await file.stat();
-      let lastNewMs = performance.now();
+      /** Since when nothing new came from the renamed file. */
+      let quietSinceMs: number | undefined;
       let last = NOTHING_NEW;
       for (;;) {
         const block = await blockAfter(last, file, this.#readBytes);
@@ -145,13 +146,14 @@ export class Content {
         if (block.length > 0) {
           this.#readBytes += block.length;
           last = Buffer.concat([last, block.subarray(-COMPARED_BYTES)]).subarray(-COMPARED_BYTES);
-          lastNewMs = performance.now();
+          quietSinceMs = undefined;
           yield block;
           continue;
         }
         if (stopped.aborted) return;
         const isReplaced = statSync(path, { throwIfNoEntry: false })?.ino !== ino;
-        if (isReplaced && performance.now() - lastNewMs > ROTATED_GRACE_MS) return;
+        quietSinceMs = isReplaced ? (quietSinceMs ?? performance.now()) : undefined;
+        if (quietSinceMs !== undefined && performance.now() - quietSinceMs > ROTATED_GRACE_MS) return;
         yield NOTHING_NEW;
         await sleep(pollMs, undefined, { signal: stopped }).catch(() => {});
       }
