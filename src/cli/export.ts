@@ -1,7 +1,7 @@
 /** `hourglass export`: writes a range of events from the cold store, in a format that `hourglass import` reads. */
 import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { lstat, readlink, realpath, rename, rm, stat } from "node:fs/promises";
+import { chmod, lstat, readlink, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -115,16 +115,20 @@ function reportReplica(problem: string | undefined): void {
 
 /**
  * Uses another name until the file is complete, so that a partial file is never taken for the whole; nobody else has
- * that name, so that two exports to one file do not mix. A pipe or device is written to as it is.
+ * that name, so that two exports to one file do not mix. A file that it replaces keeps its permissions, which its part
+ * has from the start: users are in it. A pipe or device is written to as it is.
  */
 async function writeFile(texts: Readable, path: string): Promise<void> {
   const found = await unlessMissing(stat(path));
   if (found?.isFile() === false) return await pipeline(texts, createWriteStream(path));
   const target = found === undefined ? await endOfLinks(path) : await realpath(path);
   const partPath = `${target}.${randomUUID()}.part`;
+  const mode = (found?.mode ?? 0o666) & 0o777;
   try {
-    const file: Writable = createWriteStream(partPath, { flags: "wx", flush: true });
+    const file: Writable = createWriteStream(partPath, { flags: "wx", flush: true, mode });
     await pipeline(texts, file);
+    // The umask may have taken some of them away.
+    if (found !== undefined) await chmod(partPath, mode);
     await rename(partPath, target);
   } catch (error) {
     await rm(partPath, { force: true });

@@ -1,12 +1,14 @@
 /** What `hourglass export --out` writes to: a file that is whole or not there, the end of a link, a pipe. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
+  chmodSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -49,6 +51,15 @@ test("a file is replaced by a whole one, and nothing is left beside it", async (
   expect(await exportTo(join(inside, "out.csv"))).toMatchObject({ exitCode: 0 });
   expect(readFileSync(join(inside, "out.csv"), "utf8")).toBe(whole);
   expect(readdirSync(inside)).toEqual(["out.csv"]);
+});
+
+test.each(["600", "666"])("a file that is replaced keeps its permissions: %s", async (octal) => {
+  const mode = Number.parseInt(octal, 8);
+  const path = join(folder, `${octal}.csv`);
+  writeFileSync(path, "before");
+  chmodSync(path, mode);
+  expect(await exportTo(path)).toMatchObject({ exitCode: 0 });
+  expect([statSync(path).mode & 0o777, readFileSync(path, "utf8")]).toEqual([mode, whole]);
 });
 
 test.each(["of a file", "of nothing yet"])(
