@@ -209,6 +209,15 @@ test("filters are refused for files that are no logs", async () => {
     exitCode: 2,
     error: expect.stringContaining("filters are for logs"),
   });
+  const detected = [
+    file("b.csv", "timestamp,user,event\n1779012303000,ann,click\n"),
+    file("b.ndjson", '{"timestamp":1779012303000,"user":"ann","event":"click"}\n'),
+  ];
+  for (const path of detected) {
+    expect(await importNow("--status", "200", path)).toMatchObject({
+      ...{ exitCode: 2, accepted: 0, error: expect.stringContaining(`${path}: filters are for logs`) },
+    });
+  }
 });
 
 test("CSV with semicolons, in UTF-16, and with times of a zone, is read", async () => {

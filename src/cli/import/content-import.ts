@@ -10,7 +10,7 @@ import { DAY_MS } from "../../domain/event.ts";
 import { eventJson } from "../../protocol/event/object-rules.ts";
 import { Content, type Following, type Source } from "./content.ts";
 import { earlierImport, firstLineHash, refuseChanged } from "./earlier.ts";
-import { type EventReaderOptions, eventReader, type LeftOut, type ReadEvent } from "./event-reader.ts";
+import { type EventReaderOptions, eventReader, type LeftOut, type ReadEvent, refuseFilters } from "./event-reader.ts";
 import { type Format, isLog } from "./formats/known-formats.ts";
 import { type Layout, layoutOf } from "./formats/layout.ts";
 import { ImportError } from "./import-error.ts";
@@ -123,6 +123,7 @@ function namesakesOf(lines: Buffer, { state, target }: Job): number {
 function layoutOrError(source: Source, head: Buffer, { format, reading }: Job): Layout | undefined {
   try {
     const layout = layoutOf(head, format, reading.fields);
+    if (layout !== undefined && reading.filters !== undefined) refuseFilters(layout.format, reading.filters);
     if (layout !== undefined || head.length < RECORD_MAX_BYTES) return layout;
     throw new ImportError(`its first ${RECORD_MAX_BYTES} bytes are blank`);
   } catch (error) {

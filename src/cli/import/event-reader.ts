@@ -11,9 +11,10 @@ import { csvFields } from "../../protocol/csv.ts";
 import { eventOf, whatIsWrongWith } from "../../protocol/event/from-object.ts";
 import { EXPECTS_INSTANT, expectedTime, timeOf } from "../../protocol/time-text.ts";
 import { amount } from "../shared/amounts.ts";
-import { type LogOptions, logReaderOf } from "./formats/known-formats.ts";
+import { type Format, isLog, type LogOptions, logReaderOf } from "./formats/known-formats.ts";
 import type { Layout } from "./formats/layout.ts";
 import { type LogLine, missingTime, type ReadLine } from "./formats/log-line.ts";
+import { ImportError } from "./import-error.ts";
 
 export const LOG_KINDS = ["referrer", "click", "impression"] as const;
 /** What a log line counts as. referrer: a click if the line has a referrer, else an impression. */
@@ -141,6 +142,14 @@ export interface Filters {
   /** Paths, or prefixes with a star. */
   readonly path: readonly string[] | undefined;
   readonly skipPath: readonly string[] | undefined;
+}
+
+/** Throws ImportError if a filter is set, but `format` has nothing to filter by. */
+export function refuseFilters(format: Format, filters: Filters): void {
+  const { skipBots, skipAssets, status, method, path, skipPath } = filters;
+  const isFiltered = skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
+  if (isFiltered && !isLog(format))
+    throw new ImportError(`filters are for logs: ${format} has neither statuses nor paths`);
 }
 
 export type LeftOut = "bots" | "assets" | "other statuses" | "other methods" | "other paths" | "no requests";

@@ -12,7 +12,7 @@ import { print } from "../shared/output.ts";
 import { ServiceClient } from "../shared/service-client.ts";
 import { type Following, type Source, sourcesOf } from "./content.ts";
 import { importSource, type Job, type Tally } from "./content-import.ts";
-import { type Filters, LOG_KINDS, type LogKind } from "./event-reader.ts";
+import { type Filters, LOG_KINDS, type LogKind, refuseFilters } from "./event-reader.ts";
 import { customLogReader } from "./formats/custom-log.ts";
 import { type FieldMap, JSON_FIELDS } from "./formats/json-log.ts";
 import { FORMAT_NAMES, FORMATS_HELP, type KnownName } from "./formats/known-formats.ts";
@@ -199,13 +199,11 @@ async function importAll(
   }
 }
 
-function refuseContradictions({ format, logFormat, ...options }: ImportOptions): void {
+function refuseContradictions({ format, logFormat, ...filters }: ImportOptions): void {
   if (logFormat !== undefined && format !== "auto")
     throw new ImportError("--log-format describes the format: omit --format");
-  const { skipBots, skipAssets, status, method, path, skipPath } = options;
-  const isFiltered = skipBots || skipAssets || [status, method, path, skipPath].some((list) => list !== undefined);
-  if (isFiltered && (format === "csv" || format === "ndjson"))
-    throw new ImportError(`filters are for logs: ${format} has neither statuses nor paths`);
+  // A format that is detected is checked with its file.
+  if (format !== "auto") refuseFilters(format, filters);
 }
 
 /** Returns whether it stopped at a bad line. */
