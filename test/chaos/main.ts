@@ -17,7 +17,7 @@ import { runQueue } from "./suites/queue.ts";
 import { runRedisAway } from "./suites/redis-away.ts";
 import { runSoak } from "./suites/soak.ts";
 import { runTeeth } from "./suites/teeth.ts";
-import { type Report, reportText } from "./verdict/report.ts";
+import { exitCodeOf, type Report, reportText } from "./verdict/report.ts";
 
 function whole(text: string): number {
   if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
@@ -51,14 +51,15 @@ const say = (line: string) => console.error(`… ${line}`);
 async function run(suite: Promise<Report>): Promise<never> {
   const report = await suite;
   console.log(reportText(report));
-  process.exit(report.problems.length === 0 ? 0 : 1);
+  process.exit(exitCodeOf(report));
 }
 
 const program = new Command("chaos").description("shakes the service, and says what it saw");
 
 /**
  * `npm run chaos -- <suite>`: shakes the service for the requested time and reports its findings. Exits with 0 only if
- * everything held. Everything it starts is in its own folders and on its own ports, and ends with it.
+ * everything held, with 2 if the suite could not run here. Everything it starts is in its own folders and on its own
+ * ports, and ends with it.
  */
 function suite(name: string, description: string): Command {
   return program

@@ -9,6 +9,7 @@ import { budgetTest } from "../harness/tiers.ts";
 import { expectAllHeld, SERVERS, say, TIMEOUT_MS } from "./chaos-tests.ts";
 import { MUTATIONS } from "./faults/mutations.ts";
 import { runTeeth } from "./suites/teeth.ts";
+import { exitCodeOf } from "./verdict/report.ts";
 
 describe("mutations", () => {
   for (const { name, edits, check } of MUTATIONS) {
@@ -23,6 +24,13 @@ describe("mutations", () => {
       });
     });
   }
+});
+
+test("a suite ends with 0 only if it ran, and everything held", () => {
+  const report = { name: "any", seed: 1, figures: {}, problems: [] };
+  expect(exitCodeOf(report)).toBe(0);
+  expect(exitCodeOf({ ...report, problems: ["lost an event"] })).toBe(1);
+  expect(exitCodeOf({ ...report, skipped: "no root" })).toBe(2);
 });
 
 describeWithServers("chaos, teeth", [...SERVERS, "rabbitmq"], () => {

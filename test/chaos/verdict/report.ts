@@ -30,6 +30,12 @@ function verdictOf(problems: readonly string[], skipped: string | undefined): st
   return problems.length === 0 ? "all held" : `${problems.length} PROBLEMS`;
 }
 
+/** 0: every guarantee held; 1: there are problems; 2: the suite could not run here. */
+export function exitCodeOf({ problems, skipped }: Report): 0 | 1 | 2 {
+  if (skipped !== undefined) return 2;
+  return problems.length === 0 ? 0 : 1;
+}
+
 export function secondsSince(startMs: number): number {
   return Math.round((performance.now() - startMs) / 100) / 10;
 }
