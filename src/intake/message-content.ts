@@ -58,7 +58,7 @@ export class MessageBody {
   }
 }
 
-interface MessageContent {
+export interface MessageContent {
   readonly events: readonly Event[];
   readonly poison: readonly Poison[];
 }

@@ -11,7 +11,13 @@ import { StreamReservation } from "../pipeline/commit/stream-registry.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { Log } from "../runtime/log.ts";
 import { Hold } from "./hold.ts";
-import { type Message, type ReadingOptions, readMessage, readShortMessage } from "./message-content.ts";
+import {
+  type Message,
+  type MessageContent,
+  type ReadingOptions,
+  readMessage,
+  readShortMessage,
+} from "./message-content.ts";
 import { PoisonBin } from "./poison-bin.ts";
 
 export type MessageEnd =
@@ -73,7 +79,8 @@ export class MessageIntake {
 
   /**
    * Stores messages that arrived together, if they are short and have only events: at 100,000 a second the promises of
-   * take() would cost more than everything else. Returns the messages that were not stored, which take() must process.
+   * take() would cost more than everything else. Returns the messages that were not stored, which take() must process:
+   * it submits all their events again.
    */
   async takeTogether(messages: readonly Message[]): Promise<ReadonlySet<Message>> {
     const { pipeline } = this.#options;
@@ -86,7 +93,7 @@ export class MessageIntake {
       const messageOf: Message[] = [];
       for (const message of messages) {
         const content = readShortMessage(message, rules);
-        if (content === undefined || content.poison.length > 0) left.add(message);
+        if (content === undefined || content.poison.length > 0 || isDividedUnsafely(content)) left.add(message);
         else for (const event of content.events) messageOf[events.push(event) - 1] = message;
       }
       const { refused, unknown } = await pipeline.submitAll(events);
@@ -147,6 +154,11 @@ export class MessageIntake {
   stop(): void {
     this.#bin.stop();
   }
+}
+
+/** If only some of its events are stored and all are submitted again, those without an id count twice. */
+function isDividedUnsafely({ events }: MessageContent): boolean {
+  return events.length > 1 && events.some(({ id }) => id === undefined);
 }
 
 function positionsIn(refused: BulkOutcome["refused"], unknown: BulkOutcome["unknown"]): number[] {
