@@ -156,29 +156,32 @@ interface DueAcks {
  * Invariant: tags count up from 1 without gaps, as a channel's do, and each is acknowledged once.
  */
 export class AckWindow {
-  #firstOpen = 1;
-  /** Settled tags above #firstOpen. */
-  readonly #settled = new Set<number>();
+  /** Ascending, and no more than the prefetch: settled tags take no memory, however long an earlier one is open. */
+  readonly #open = new Set<number>();
+  /** Above all tags seen so far. */
+  #next = 1;
   #due: number[] = [];
 
   /** The delivery must be acknowledged. */
   settle(tag: number): void {
-    this.#settled.add(tag);
+    this.settleRejected(tag);
     this.#due.push(tag);
   }
 
   settleRejected(tag: number): void {
-    this.#settled.add(tag);
+    while (this.#next < tag) this.#open.add(this.#next++);
+    if (tag === this.#next) this.#next += 1;
+    else this.#open.delete(tag);
   }
 
   take(): DueAcks {
-    while (this.#settled.delete(this.#firstOpen)) this.#firstOpen += 1;
+    const firstOpen = this.#open.values().next().value ?? this.#next;
     const due = this.#due;
     this.#due = [];
     let upTo: number | undefined;
     const single: number[] = [];
     for (const tag of due) {
-      if (tag >= this.#firstOpen) single.push(tag);
+      if (tag >= firstOpen) single.push(tag);
       else if (upTo === undefined || tag > upTo) upTo = tag;
     }
     return { upTo, single };

@@ -1,7 +1,8 @@
 /** Partitions of a topic: how a group divides them, and how far this member has read each of its own. */
 import type { GroupPartitionsAssigner } from "@platformatic/kafka";
 
-const FORGOTTEN_AT_ONCE = 10_000;
+/** A member that takes over reads this much again at most, and soon enough to find the ids of its events. */
+const AHEAD_MAX = 1_000_000;
 
 /**
  * Divides partitions among the members of a group, for the member that leads it.
@@ -38,11 +39,8 @@ export class PartitionFlow {
   /** Another member reads the rest, or this one reads it again. */
   isDropped = false;
   highWatermark: number;
-  /** Opened offsets, ascending; those below index `#first` are settled. */
-  #opened: number[] = [];
-  #first = 0;
-  /** Offsets settled while an earlier one is open. */
-  readonly #settledAhead = new Set<number>();
+  /** Ascending. Settled offsets take no memory, however long an earlier one is open. */
+  readonly #open = new Set<number>();
   #next: number;
   #committed: number;
 
@@ -59,20 +57,11 @@ export class PartitionFlow {
   }
 
   open(offset: number): void {
-    this.#opened.push(offset);
+    this.#open.add(offset);
   }
 
-  /** Most offsets are settled in order, which costs next to nothing. */
   settle(offset: number): void {
-    if (offset !== this.#opened[this.#first]) {
-      this.#settledAhead.add(offset);
-      return;
-    }
-    do this.#first += 1;
-    while (this.#settledAhead.size > 0 && this.#settledAhead.delete(this.#opened[this.#first]!));
-    if (this.#first < FORGOTTEN_AT_ONCE) return;
-    this.#opened = this.#opened.slice(this.#first);
-    this.#first = 0;
+    this.#open.delete(offset);
   }
 
   /** Every message below `next` is open or settled. */
@@ -82,7 +71,12 @@ export class PartitionFlow {
 
   /** The offset at which another member would have to continue. */
   get committable(): number {
-    return this.#opened[this.#first] ?? this.#next;
+    return this.#open.values().next().value ?? this.#next;
+  }
+
+  /** An open message holds up the commits of so many others that no more are read. */
+  get isFarAhead(): boolean {
+    return this.#next - this.committable > AHEAD_MAX;
   }
 
   get lag(): number {

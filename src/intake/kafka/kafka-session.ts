@@ -187,7 +187,7 @@ class KafkaSession implements Session {
     const topic = await this.#topic();
     if (topic.partitionsCount !== this.#partitionCount)
       throw new Error(`the topic has ${topic.partitionsCount} partitions now: they are reassigned`);
-    const idle = Array.from(this.#partitions.values()).filter(({ isFetching }) => !isFetching);
+    const idle = Array.from(this.#partitions.values()).filter((flow) => !flow.isFetching && !flow.isFarAhead);
     const byLeader = Map.groupBy(idle, ({ partition }) => topic.partitions[partition]!.leader);
     for (const [leader, flows] of byLeader) {
       if (this.#fetchingFrom.has(leader)) continue;

@@ -13,6 +13,7 @@ import {
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
 import { AckWindow } from "../../../src/intake/rabbitmq-session.ts";
 import type { Poison } from "../../../src/store/cold.ts";
+import { heapBytes } from "../../harness/heap.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
 import { waitFor } from "../../harness/service/wait-for.ts";
 
@@ -76,6 +77,18 @@ describe("acknowledgements", () => {
     window.settle(501);
     window.settle(503);
     expect(window.take()).toEqual({ upTo: 503, single: [] });
+  });
+
+  test("take no memory for what is settled behind an open delivery", () => {
+    const window = new AckWindow();
+    const before = heapBytes();
+    for (let tag = 2; tag <= 1_000_000; tag++) {
+      window.settle(tag);
+      if (tag % 500 === 0) expect(window.take().upTo).toBeUndefined();
+    }
+    expect(heapBytes() - before).toBeLessThan(5_000_000);
+    window.settle(1);
+    expect(window.take()).toEqual({ upTo: 1, single: [] });
   });
 });
 

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { decompress } from "../../../src/intake/kafka/decompress.ts";
 import { assignPartitions, PartitionFlow } from "../../../src/intake/kafka/kafka-partitions.ts";
 import { packedBatches, recordsOf } from "../../../src/intake/kafka/record-batch.ts";
+import { heapBytes } from "../../harness/heap.ts";
 
 const [GZIP, SNAPPY, LZ4, ZSTD] = [1, 2, 3, 4];
 const MAX_BYTES = 1_000_000;
@@ -87,6 +88,28 @@ describe("what is committed", () => {
       flow.settle(start);
       expect(flow.committable).toBe(start + 100);
     }
+  });
+});
+
+describe("behind one open message", () => {
+  const COUNT = 1_000_000;
+  const ENOUGH_BYTES = 5_000_000;
+
+  test("settled offsets take no memory, and the partition is not read further than a bound", () => {
+    const flow = new PartitionFlow(0, 7, COUNT);
+    const before = heapBytes();
+    flow.open(7);
+    for (let offset = 8; offset <= COUNT; offset++) {
+      flow.open(offset);
+      flow.settle(offset);
+    }
+    flow.advance(COUNT);
+    expect(heapBytes() - before).toBeLessThan(ENOUGH_BYTES);
+    expect([flow.committable, flow.isFarAhead]).toEqual([7, false]);
+    flow.advance(COUNT + 8);
+    expect(flow.isFarAhead).toBe(true);
+    flow.settle(7);
+    expect([flow.committable, flow.isFarAhead]).toEqual([COUNT + 8, false]);
   });
 });
 
