@@ -3,12 +3,12 @@
  *
  * Invariant: a delivery is acknowledged once it is settled. The broker's prefetch bounds what is in flight.
  */
-import { type Channel, type ChannelModel, type ConsumeMessage, connect, type Message } from "amqplib";
+import { type Message as AmqpMessage, type Channel, type ChannelModel, type ConsumeMessage, connect } from "amqplib";
 import { waitAtMost } from "../runtime/clock.ts";
 import type { RabbitMqPlace } from "../settings/broker-url.ts";
 import { LAG_REFRESH_MS, type Lag, type Session, type SessionOptions } from "./broker-source.ts";
 import { Deliveries } from "./deliveries.ts";
-import { MessageBody } from "./message-content.ts";
+import { type Message, MessageBody, shortIdOf } from "./message-content.ts";
 import type { MessageEnd } from "./message-intake.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -83,13 +83,10 @@ export class RabbitMqSession implements Session {
   #take(delivery: ConsumeMessage | null): void {
     if (delivery === null)
       return void this.deliveries.end(new Error("the broker ended the consumer: is the queue gone?"));
-    const { headers, contentType, contentEncoding, messageId } = delivery.properties;
-    if (headers?.["x-stream-offset"] !== undefined) return void this.deliveries.end(new Error(STREAM_FOUND));
+    if (delivery.properties.headers?.["x-stream-offset"] !== undefined)
+      return void this.deliveries.end(new Error(STREAM_FOUND));
     if (delivery.fields.redelivered) this.#options.counts.redelivered += 1;
-    this.deliveries.take({
-      ...{ id: messageId, contentType, contentEncoding, body: new MessageBody(delivery.content) },
-      settle: (end) => this.#settle(delivery, end),
-    });
+    this.deliveries.take({ ...messageOf(delivery), settle: (end) => this.#settle(delivery, end) });
   }
 
   #settle(delivery: ConsumeMessage, end: MessageEnd): void {
@@ -138,9 +135,16 @@ export class RabbitMqSession implements Session {
   }
 }
 
+/** An id that is not UTF-8 takes up to three times its 255 bytes as a text. */
+export function messageOf({ properties, content }: AmqpMessage): Message {
+  const { contentType, contentEncoding, messageId } = properties;
+  const id = messageId === undefined ? undefined : shortIdOf(messageId);
+  return { id, contentType, contentEncoding, body: new MessageBody(content) };
+}
+
 /** The only field that an acknowledgement uses. */
-function tagged(deliveryTag: number): Message {
-  return { fields: { deliveryTag } } as Message;
+function tagged(deliveryTag: number): AmqpMessage {
+  return { fields: { deliveryTag } } as AmqpMessage;
 }
 
 interface DueAcks {

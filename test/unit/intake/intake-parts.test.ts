@@ -11,7 +11,7 @@ import {
   shortIdOf,
 } from "../../../src/intake/message-content.ts";
 import { PoisonBin } from "../../../src/intake/poison-bin.ts";
-import { AckWindow } from "../../../src/intake/rabbitmq-session.ts";
+import { AckWindow, messageOf as messageOfRabbitMq } from "../../../src/intake/rabbitmq-session.ts";
 import type { Poison } from "../../../src/store/cold.ts";
 import { heapBytes } from "../../harness/heap.ts";
 import { RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
@@ -150,6 +150,8 @@ describe("a message", () => {
     ];
     expect(byHash.events).toEqual(byWhole.events);
     expect(shortIdOf(`${long}\u{fffd}`)).toBeUndefined();
+    const torn = { properties: { messageId: Buffer.alloc(255, 0xff).toString() }, content: Buffer.from("") };
+    expect(messageOfRabbitMq(torn as never).id).toBeUndefined();
   });
 
   const BAD: Readonly<Record<string, [string, Partial<Message>, string]>> = {
@@ -252,6 +254,28 @@ describe("poison", () => {
     expect(calls.at(-1)!.toSorted()).toEqual(["a", "b", "c"]);
     expect(bin.isFailing).toBe(false);
     expect(await bin.put([piece("d")])).toBe(true);
+  });
+
+  test("that the store can't take waits alone, and its message is named once", async () => {
+    let isRefusing = true;
+    const setAside = async (pieces: readonly Poison[]) => {
+      if (isRefusing && pieces.some(({ digest }) => digest === "bad")) throw new Error("too long");
+    };
+    const log = new RecordedLog();
+    const bin = new PoisonBin({ setAside, log });
+    const bad = bin.put([{ ...piece("bad"), messageId: "m-1" }]);
+    const others = ["a", "b", "c", "d"].map((digest) => bin.put([piece(digest)]));
+    expect(await Promise.all(others)).toEqual([true, true, true, true]);
+    for (const digest of ["e", "f", "g"]) expect(await bin.put([piece(digest)])).toBe(true);
+    const logged = log.entries.length;
+    for (const digest of ["h", "i", "j"]) expect(await bin.put([piece(digest)])).toBe(true);
+    expect(log.entries).toHaveLength(logged);
+    const named = log.entries.filter(({ fields }) => "messageId" in fields && fields.messageId === "m-1");
+    expect(named).toHaveLength(1);
+    await waitFor("another try", () => bin.isFailing);
+    isRefusing = false;
+    expect(await bad).toBe(true);
+    expect(bin.isFailing).toBe(false);
   });
 
   test("is given up at the stop", async () => {
