@@ -228,10 +228,9 @@ export class Flusher {
     return progress && { writer: progress.writer, events: storedOf(progress) };
   }
 
-  /** Another server of the hot store may have taken over, which does not know of the last trim. */
+  /** At the next flush: another server of the hot store may have taken over, which does not know of the last trim. */
   trimAgain(): void {
     if (this.#progress !== undefined) this.#progress.trimmedSeq = 0;
-    this.#flushSoon();
   }
 
   get pendingEvents(): number {
