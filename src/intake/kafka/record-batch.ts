@@ -122,9 +122,9 @@ function readHeaders(cursor: ByteCursor): ContentHeaders {
   return headers;
 }
 
-/** True for the batch that ends an aborted transaction of its producer. */
-export function isAbortMarker({ isControl, data }: PackedBatch): boolean {
-  if (!isControl) return false;
+/** True for the batch that ends an aborted transaction of its producer. Compaction may leave an empty one. */
+export function isAbortMarker({ isControl, recordCount, data }: PackedBatch): boolean {
+  if (!isControl || recordCount === 0) return false;
   const cursor = new ByteCursor(data);
   cursor.varint();
   cursor.skip(1);

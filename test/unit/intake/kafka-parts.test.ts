@@ -4,7 +4,7 @@ import { lz4Compress, snappyCompress } from "@platformatic/wasm-utils";
 import fc from "fast-check";
 import { decompress } from "../../../src/intake/kafka/decompress.ts";
 import { assignPartitions, PartitionFlow } from "../../../src/intake/kafka/kafka-partitions.ts";
-import { packedBatches, recordsOf } from "../../../src/intake/kafka/record-batch.ts";
+import { isAbortMarker, packedBatches, recordsOf } from "../../../src/intake/kafka/record-batch.ts";
 import { heapBytes } from "../../harness/heap.ts";
 
 const [GZIP, SNAPPY, LZ4, ZSTD] = [1, 2, 3, 4];
@@ -144,6 +144,14 @@ describe("a batch of records", () => {
         [5_000_000_001, "b"],
       ]);
     }
+  });
+
+  test("that marked the end of a transaction, and that compaction has emptied, is no abort", () => {
+    const emptied = batch(0, []);
+    emptied.writeInt16BE(0b11_0000, 21);
+    const [read] = packedBatches(emptied);
+    expect(read).toMatchObject({ isControl: true, recordCount: 0 });
+    expect(isAbortMarker(read!)).toBe(false);
   });
 
   test("that says more than it holds throws, and so does a format of before", async () => {
