@@ -171,7 +171,7 @@ export class Deliveries {
   end(why: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.hold.release();
+    this.hold.end();
     this.#wakeWaiting();
     this.#ending.resolve(why);
   }

@@ -27,6 +27,9 @@ export class Hold {
   #reason: string | undefined;
   #isLogged = false;
   #isOver = false;
+  #hasEnded = false;
+  /** Those that wait for something else than the pipeline. A race of promises would keep memory until the end. */
+  readonly #atEnd = new Set<(isDone: false) => void>();
 
   constructor(options: HoldOptions) {
     this.#options = options;
@@ -72,6 +75,24 @@ export class Hold {
     this.#attempts = 0;
     if (this.#isLogged) this.#options.log.info({ source: this.#options.name }, "messages are no longer held");
     this.#isLogged = false;
+  }
+
+  /** Resolves to false once the connection has ended, if `outcome` takes longer. It never rejects. */
+  async untilEnd(outcome: Promise<boolean>): Promise<boolean> {
+    if (this.#hasEnded) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#atEnd.add(resolve);
+    void outcome.then(resolve);
+    const isDone = await promise;
+    this.#atEnd.delete(resolve);
+    return isDone;
+  }
+
+  /** The connection is lost: its messages will be redelivered. */
+  end(): void {
+    this.#hasEnded = true;
+    this.release();
+    for (const resolve of this.#atEnd) resolve(false);
   }
 
   /** Ends all waiting, now and in future. */

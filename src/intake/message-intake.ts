@@ -115,7 +115,7 @@ export class MessageIntake {
     const { events, poison } = await readMessage(message, this.#rules(streams));
     if (poison.length === 0) return (await this.#store(events, hold)) ? "done" : "left";
     pipeline.ledger.refused.invalid += poison.length;
-    const ends = await Promise.all([this.#store(events, hold), this.#bin.put(poison)]);
+    const ends = await Promise.all([this.#store(events, hold), hold.untilEnd(this.#bin.put(poison))]);
     if (!ends.every(Boolean)) return "left";
     return events.length === 0 ? { reason: poison[0]!.reason } : "done";
   }
@@ -127,11 +127,11 @@ export class MessageIntake {
     // An attempt would only add to the refusals in the ledger.
     if (refusal !== undefined && !(await hold.wait(refusal))) return false;
     let rest = await this.#submit(events);
-    if (rest === undefined) return true;
-    do {
+    if (refusal === undefined && rest === undefined) return true;
+    while (rest !== undefined) {
       if (!(await hold.wait(rest.reason))) return false;
       rest = await this.#submit(rest.events);
-    } while (rest !== undefined);
+    }
     hold.eased();
     return true;
   }

@@ -8,6 +8,7 @@ import { MessageBody } from "../../../src/intake/message-content.ts";
 import { type MessageEnd, MessageIntake } from "../../../src/intake/message-intake.ts";
 import type { Pipeline } from "../../../src/pipeline/pipeline.ts";
 import { NOON, RecordedLog } from "../../harness/pipeline/pipeline-harness.ts";
+import { waitFor } from "../../harness/service/wait-for.ts";
 
 /** Stores every event that it is not told to refuse. */
 class FakePipeline {
@@ -17,6 +18,8 @@ class FakePipeline {
   readonly ledger = new Ledger();
   refusal: RefusalReason | undefined;
   isRefused: (event: Event) => boolean = () => false;
+
+  setAside: () => Promise<void> = () => Promise.resolve();
 
   async submit(event: Event) {
     const { refused } = await this.submitAll([event]);
@@ -58,5 +61,30 @@ describe("messages that arrive together", () => {
     for (const pair of users) deliveries.take(delivery(pair));
     await deliveries.drain();
     expect(pipeline.stored.map(({ user }) => user).sort()).toEqual(users.flat().sort());
+  });
+});
+
+describe("a message that waits", () => {
+  test("and is stored at the first try resets the backoff and says that none is held", async () => {
+    const pipeline = new FakePipeline();
+    const { deliveries, log } = open(pipeline);
+    const HELD = "messages are held until events are accepted";
+    pipeline.refusal = "overloaded";
+    deliveries.take(delivery(["a"]));
+    await waitFor("a message to be held", () => log.entries.some(({ message }) => message === HELD));
+    pipeline.refusal = undefined;
+    await deliveries.drain();
+    expect(log.entries.map(({ message }) => message)).toEqual([HELD, "messages are no longer held"]);
+  });
+
+  test("for the cold store is let go when its session ends", async () => {
+    const pipeline = new FakePipeline();
+    const { deliveries, intake } = open(pipeline);
+    pipeline.setAside = () => Promise.reject(new Error("away"));
+    deliveries.take(delivery([""]));
+    await waitFor("the cold store to be away", () => intake.heldBy !== undefined);
+    deliveries.end(new Error("the connection was lost"));
+    await waitFor("the message to be let go", () => deliveries.inFlight === 0);
+    intake.stop();
   });
 });
