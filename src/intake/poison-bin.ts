@@ -57,8 +57,9 @@ export class PoisonBin {
   }
 
   #add(poison: Poison): Promise<boolean> {
-    const outcome = Promise.withResolvers<boolean>();
-    const newPiece = () => ({ poison, outcome, hasFailed: false, isSuspect: false });
+    const newPiece = () => {
+      return { poison, outcome: Promise.withResolvers<boolean>(), hasFailed: false, isSuspect: false };
+    };
     return this.#pieces.getOrInsertComputed(poison.digest, newPiece).outcome.promise;
   }
 
@@ -116,15 +117,12 @@ export class PoisonBin {
 
   /** Names the message of a suspect, once, because it stays with the broker until the cause is gone. */
   #report(error: unknown, failed: readonly Piece[]): void {
-    const [first] = failed;
-    if (first!.isSuspect) return;
-    first!.isSuspect = failed.length === 1 && first!.hasFailed;
-    const { origin, messageId } = first!.poison;
-    const fields = {
-      error: errorText(error),
-      pieces: this.#pieces.size,
-      ...(first!.isSuspect && { origin, messageId }),
-    };
+    const first = failed[0]!;
+    if (first.isSuspect) return;
+    first.isSuspect = failed.length === 1 && first.hasFailed;
+    const { origin, messageId } = first.poison;
+    const named = first.isSuspect ? { origin, messageId } : {};
+    const fields = { error: errorText(error), pieces: this.#pieces.size, ...named };
     this.#options.log.warn(fields, "poison could not be set aside, its messages wait");
   }
 

@@ -143,13 +143,8 @@ export async function submitDivided<Key>(
   const shares = Map.groupBy(events.keys(), (position) => keyOf(events[position]!));
   const outcomes = await Promise.all(
     Array.from(shares, async ([key, share]) => {
-      return {
-        share,
-        outcome: await submit(
-          key,
-          share.map((position) => events[position]!),
-        ),
-      };
+      const part = share.map((position) => events[position]!);
+      return { share, outcome: await submit(key, part) };
     }),
   );
   let [accepted, duplicates] = [0, 0];

@@ -145,15 +145,23 @@ export class WriterIdentity {
       // The next epoch must be one that no data set had.
       await cold.beginEpoch(current, epoch);
     }
-    await hot.discard(epoch);
-    // Rows of some may be gone. Their number does not tell: others may have stored as many since, at another master.
-    await hot.forgetIds();
+    await this.#discardWithIds(epoch);
     return false;
+  }
+
+  /**
+   * Rows of some ids may be gone. Whoever initializes the data set looks for that, too, but may not see it: it knows
+   * nothing of this process's own events, and others may have stored as many since, at another master.
+   */
+  async #discardWithIds(epoch: number): Promise<void> {
+    const { hot } = this.#options;
+    await hot.discard(epoch);
+    await hot.forgetIds();
   }
 
   /** Compares what both stores have. Uninitializes a data set of this epoch if either lacks something. */
   async #isWhole(epoch: number): Promise<boolean> {
-    const { hot, flusher, adoption, log } = this.#options;
+    const { flusher, adoption, log } = this.#options;
     if (await lacksWriters(adoption, epoch)) {
       log.warn({ epoch }, LACKS_WRITERS);
       return false;
@@ -161,9 +169,7 @@ export class WriterIdentity {
     const lostEvents = await eventsLostByCold(adoption, flusher.stored);
     if (lostEvents === 0) return true;
     log.warn({ epoch, lostEvents }, COLD_SET_BACK);
-    await hot.discard(epoch);
-    // Whoever initializes it does so, too, but may not know what this process knows of its own events.
-    await hot.forgetIds();
+    await this.#discardWithIds(epoch);
     return false;
   }
 

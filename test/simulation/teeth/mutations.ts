@@ -318,8 +318,8 @@ const OF_LOSSES: readonly SimulatedMutation[] = [
     "ids-of-another-history",
     "a data set of another history than the cold store's is set up anew without its ids",
     IDENTITY,
-    "as many since, at another master.\n    await hot.forgetIds();\n",
-    "as many since, at another master.\n",
+    "    await hot.forgetIds();\n",
+    "",
   ),
   inOne(
     "lost-taken-for-persisted",
